@@ -15,8 +15,8 @@ const domain = "noted.v1"
 
 // One sentinel for each reason in the head of noted.proto. With errors.Is an error of
 // this package matches the sentinel of its reason, ErrUnavailable if another try may cure
-// it, and context.Canceled or context.DeadlineExceeded. status.FromError still finds the
-// gRPC status.
+// it, ErrUndecidable or ErrNoteGone if its reason belongs to them, and context.Canceled or
+// context.DeadlineExceeded. status.FromError still finds the gRPC status.
 var (
 	ErrInvalidRequest       = errors.New("invalid request")                                       // INVALID_REQUEST; Violations names the fields
 	ErrRequestIDReused      = errors.New("request id belongs to another message")                 // REQUEST_ID_REUSED
@@ -48,6 +48,18 @@ var (
 // ErrUnavailable matches every error that another try may cure: the server cannot be
 // reached, or says UNAVAILABLE for any reason.
 var ErrUnavailable = errors.New("unavailable")
+
+// ErrUndecidable matches every error that each further try with the same message would end
+// in: ErrInvalidRequest, ErrOccurredTooEarly, ErrOccurredTooLate, ErrReceivedTooEarly and
+// ErrSeriesFull. Nothing was noted. A receiver keeps the message for a person and answers
+// PayPal 200, or the donation is lost when PayPal gives up.
+var ErrUndecidable = errors.New("no try can decide")
+
+// ErrNoteGone matches every error that says that a note is not this attempt's any more:
+// ErrSettledByAnother, ErrHoldReleased and ErrNoteNotFound. After ErrNotSettled, PayPal's
+// next try would be a duplicate, or double the donation. A receiver tells a person and
+// answers PayPal 200.
+var ErrNoteGone = errors.New("note is not this attempt's any more")
 
 // ErrWrongAnswer matches an answer about another series, ledger or donation than the
 // request's: a program between client and server mixes answers up. As with every error,
@@ -184,6 +196,12 @@ func wrongAnswer(act, about string) error {
 func (e *callError) withCauses() error {
 	if sentinel := reasons[e.reason]; sentinel != nil {
 		e.causes = append(e.causes, sentinel)
+	}
+	switch e.reason {
+	case "INVALID_REQUEST", "OCCURRED_TOO_EARLY", "OCCURRED_TOO_LATE", "RECEIVED_TOO_EARLY", "SERIES_FULL":
+		e.causes = append(e.causes, ErrUndecidable)
+	case "SETTLED_BY_ANOTHER", "HOLD_RELEASED", "NOTE_NOT_FOUND":
+		e.causes = append(e.causes, ErrNoteGone)
 	}
 	switch e.status.Code() {
 	case codes.Unavailable:

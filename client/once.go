@@ -31,15 +31,13 @@ import (
 //	           reason joined to it        next message may be First
 //
 // Undecided mostly comes with ErrUnavailable or a context's error: PayPal comes again,
-// and the matter settles itself. ErrInvalidRequest, ErrOccurredTooEarly,
-// ErrOccurredTooLate, ErrReceivedTooEarly and ErrSeriesFull would come every time: answer
-// 200 and keep the message for a person. ErrStoreUnsuitable lasts until the operator
-// acts. Answer 503 to it, as to every other error: nothing was noted.
+// and the matter settles itself. An error that matches ErrUndecidable would come every
+// time: answer 200 and keep the message for a person. ErrStoreUnsuitable lasts until the
+// operator acts. Answer 503 to it, as to every other error: nothing was noted.
 //
-// ErrNotSettled comes with ErrSettledByAnother when another attempt has processed the
-// donation too, and with ErrHoldReleased or ErrNoteNotFound when an operator intervened.
-// PayPal's next try would be a duplicate, or double the donation, so answer 200 and tell
-// a person.
+// ErrNotSettled matches ErrNoteGone when another attempt has processed the donation too, or
+// an operator intervened. PayPal's next try would be a duplicate, or double the donation,
+// so answer 200 and tell a person.
 //
 // ErrNotSettled comes with ErrHoldLost when another attempt is processing the donation,
 // and with ErrUnavailable when the server was away for longer than Config.SettleTimeout.

@@ -158,9 +158,10 @@ func TestOnceTellsOfALostHold(t *testing.T) {
 			return nil
 		},
 	)
-	if verdict != client.First || !errors.Is(err, client.ErrNotSettled) || !errors.Is(err, client.ErrSettledByAnother) {
+	if verdict != client.First || !errors.Is(err, client.ErrNotSettled) ||
+		!errors.Is(err, client.ErrSettledByAnother) || !errors.Is(err, client.ErrNoteGone) {
 		t.Errorf(
-			"Once that another settled: got %v, %v; want First, ErrNotSettled and ErrSettledByAnother",
+			"Once that another settled: got %v, %v; want First, ErrNotSettled, ErrSettledByAnother and ErrNoteGone",
 			verdict,
 			err,
 		)

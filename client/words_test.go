@@ -86,6 +86,8 @@ func kindOf(row string) string {
 		{"further headers", "callback"},
 		{"unspecified", "enum"},
 		{"another try", "error"},
+		{"no try", "error"},
+		{"the note is", "error"},
 		{"the reason", "error"},
 		{"processed,", "error"},
 		{"the true verdict", "field"},

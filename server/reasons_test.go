@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -32,43 +33,43 @@ func TestReasonsForAPerson(t *testing.T) {
 		}
 	}
 	slices.Sort(undecided)
-	over := []string{"HOLD_RELEASED", "NOTE_NOT_FOUND", "SETTLED_BY_ANOTHER"}
+	gone := []string{"HOLD_RELEASED", "NOTE_NOT_FOUND", "SETTLED_BY_ANOTHER"}
 	for _, c := range []struct {
-		path, part string
-		want       []string
+		paths, part string
+		want        []string
 	}{
-		{"client/once.go", `Undecided mostly comes .*? every time`, undecided},
-		{"client/closing/closing.go", `func Undecidable\(.*?\n}`, undecided},
+		{"client/errors.go", `ErrUndecidable matches .*?Nothing was noted`, undecided},
+		{"client/errors.go", `\n\tcase [^\n]*\n\t\te\.causes = append\(e\.causes, ErrUndecidable\)`, undecided},
 		{"client/gateway/internal/process/outcome.go", `explanations = .*?\n}`, undecided},
-		{"client/gateway/internal/process/outcome.go", `func hopeless\(.*?\n}`, undecided},
 		{"client/desk/sentence.go", `explanations = .*?\n}`, undecided},
-		{"client/python/src/noted/core/receiver/work.py", `\nHOPELESS = .*?\)`, undecided},
-		{"client/python/src/noted/client.py", `\n\n        (?:\w+, )+[^.:]*? every time`, undecided},
+		{"client/python/src/noted/errors.py", `class \w+\(Undecidable\)`, undecided},
 		{"client/python/README.md", `\n\| [^\n]*\| 200, keep it for a person \|`, undecided},
-		{"client/php/src/Receiver.php", `tellNotSettled\(\$id, \$e\),.*?leaveToPerson`, undecided},
-		{"client/php/src/Client.php", `\* (?:\w+, )+[^.:]*? every time`, undecided},
+		{"client/php/src/Exception/*.php", `class \w+ extends Undecidable\b`, undecided},
 		{"client/php/README.md", `\n\| 200, and tell a person \| [^\n]*Noted would say the same`, undecided},
-		{"client/php/README.md", `catch \(Occurred[^\n]*`, undecided},
-		{"client/ts/src/receiver/work.ts", `const hopeless = .*?];`, undecided},
-		{"client/ts/src/client.ts", `\* (?:\w+, )+[^.:]*? every time`, undecided},
+		{"client/ts/src/errors.ts", `class \w+ extends Undecidable\b`, undecided},
 		{"client/ts/README.md", `\n\| [^\n]*\| 200, keep it for a person \|`, undecided},
-		{"client/ts/README.md", `isHopeless = [^\n]*`, undecided},
 		{"server/cmd/noted-replay/run.go", `func cannotDecide\(.*?\n}`, undecided},
 
-		{"client/gateway/internal/process/outcome.go", `func done\(.*?\n}`, over},
-		{"client/gateway/internal/process/donate.go", `func settledElsewhere\(.*?\n}`, over},
-		{"client/python/src/noted/core/receiver/work.py", `\nOVER = .*?\)`, over},
-		{"client/python/README.md", `\n\| [^\n]*\| 200, tell a person \|`, over},
-		{"client/php/src/Receiver.php", `function tellNotSettled\(.*?again`, over},
-		{"client/php/README.md", `\n\| 200, and tell a person \| .NotSettled. [^\n]*`, over},
-		{"client/php/README.md", `in_array\([^\n]*`, over},
-		{"client/ts/src/receiver/work.ts", `const over = .*?];`, over},
-		{"client/ts/README.md", `\n\| [^\n]*\| 200, tell a person \|`, over},
-		{"client/ts/README.md", `isOver = [^\n]*`, over},
+		{"client/errors.go", `ErrNoteGone matches .*?After`, gone},
+		{"client/errors.go", `\n\tcase [^\n]*\n\t\te\.causes = append\(e\.causes, ErrNoteGone\)`, gone},
+		{"client/python/src/noted/errors.py", `class \w+\(NoteGone\)`, gone},
+		{"client/python/README.md", `\n\| [^\n]*\| 200, tell a person \|`, gone},
+		{"client/php/src/Exception/*.php", `class \w+ extends NoteGone\b`, gone},
+		{"client/php/README.md", `\n\| 200, and tell a person \| .NotSettled. [^\n]*`, gone},
+		{"client/ts/src/errors.ts", `class \w+ extends NoteGone\b`, gone},
+		{"client/ts/README.md", `\n\| [^\n]*\| 200, tell a person \|`, gone},
 	} {
-		part := regexp.MustCompile(`(?s)` + c.part).FindString(paper(t, c.path))
-		if got := in(part); !slices.Equal(got, c.want) {
-			t.Errorf("%s, at %q, has the reasons %v, want %v", c.path, c.part, got, c.want)
+		paths, err := filepath.Glob(filepath.Join("..", filepath.FromSlash(c.paths)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var parts []string
+		for _, path := range paths {
+			part := regexp.MustCompile(`(?s)`+c.part).FindAllString(paper(t, strings.TrimPrefix(filepath.ToSlash(path), "../")), -1)
+			parts = append(parts, part...)
+		}
+		if got := in(strings.Join(parts, "\n")); !slices.Equal(got, c.want) {
+			t.Errorf("%s, at %q, has the reasons %v, want %v", c.paths, c.part, got, c.want)
 		}
 	}
 }

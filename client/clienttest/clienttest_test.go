@@ -346,8 +346,9 @@ func TestOnceOverTheFake(t *testing.T) {
 	}
 	fake.FailNext("OCCURRED_TOO_EARLY")
 	_, err := noted.Note(t.Context(), withoutHold(payment("T2", "25.00"), nil))
-	if !errors.Is(err, client.ErrOccurredTooEarly) || status.Code(err) != codes.OutOfRange {
-		t.Errorf("Note: got %v; want ErrOccurredTooEarly, OUT_OF_RANGE", err)
+	if !errors.Is(err, client.ErrOccurredTooEarly) || !errors.Is(err, client.ErrUndecidable) ||
+		status.Code(err) != codes.OutOfRange {
+		t.Errorf("Note: got %v; want ErrOccurredTooEarly, ErrUndecidable, OUT_OF_RANGE", err)
 	}
 	answer, err := noted.Note(t.Context(), withoutHold(payment("T2", "25.00"), nil))
 	if answer.GetVerdict() != client.First {

@@ -111,14 +111,6 @@ func Settle(
 	return Done{note, client.First}, nil
 }
 
-// Undecidable reports whether Noted would give the same error each time, so that the
-// donation can only be closed outside Noted.
-func Undecidable(err error) bool {
-	return errors.Is(err, client.ErrOccurredTooEarly) || errors.Is(err, client.ErrOccurredTooLate) ||
-		errors.Is(err, client.ErrReceivedTooEarly) || errors.Is(err, client.ErrSeriesFull) ||
-		errors.Is(err, client.ErrInvalidRequest)
-}
-
 // ErrNoWay means that no message of a note leads to it and to no other note.
 var ErrNoWay = errors.New("each of its messages leads to another note or to several notes; nothing was changed")
 

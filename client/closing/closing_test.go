@@ -72,7 +72,7 @@ func TestSettle(t *testing.T) {
 	}
 	old := payment("I-THREE", "T3", "ipn", "3")
 	old.Donation.SeriesId = "not a series"
-	if _, err := closing.Settle(ctx, noted, old, "", "x"); !closing.Undecidable(err) {
+	if _, err := closing.Settle(ctx, noted, old, "", "x"); !errors.Is(err, client.ErrUndecidable) {
 		t.Errorf("closing what Noted refuses: %v", err)
 	}
 }

@@ -95,8 +95,7 @@ func (d *Desk) foresee(ctx context.Context, each inbox.Donation) (change, state 
 	}
 	found, err := d.noted.Exists(ctx, pair.Donation, pair.Message)
 	switch {
-	case errors.Is(err, client.ErrOccurredTooEarly), errors.Is(err, client.ErrOccurredTooLate),
-		errors.Is(err, client.ErrReceivedTooEarly):
+	case errors.Is(err, client.ErrUndecidable):
 		return what + "Noted cannot decide it (" + explain(client.Reason(err)) + "). It will wait for a person again.",
 			client.Reason(err), nil
 	case err != nil:
@@ -235,7 +234,7 @@ func (d *Desk) foreseeClose(ctx context.Context, each inbox.Donation) (change, s
 	}
 	found, err := d.noted.Exists(ctx, pair.Donation, pair.Message)
 	switch {
-	case closing.Undecidable(err):
+	case errors.Is(err, client.ErrUndecidable):
 		return " is closed in the inbox alone, because Noted cannot note it: " + explain(
 			client.Reason(err),
 		) + ".", "", nil

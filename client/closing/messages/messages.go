@@ -57,7 +57,7 @@ func closeDonation(
 	request.Message.ReceivedAt = timestamppb.New(m.ReceivedAt)
 	done, err := closing.Settle(ctx, noted, request, d.DonationID, reason)
 	switch {
-	case closing.Undecidable(err):
+	case errors.Is(err, client.ErrUndecidable):
 		d.Outcome, d.Reason = inbox.Closed, client.Reason(err)
 		return nil
 	case err != nil:

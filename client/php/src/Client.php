@@ -20,8 +20,8 @@ use Noted\Exception\NotedException;
  *
  * Errors. On an exception nothing is known of the donation: do not process it, and do not
  * take it for a duplicate. Every reason of the contract has a class in Noted\Exception.
- * Unavailable is the parent of those that another try may cure. WrongAnswer is an answer
- * about another donation.
+ * Unavailable is the parent of those that another try may cure, and Undecidable of those
+ * that each further try would end in. WrongAnswer is an answer about another donation.
  *
  * Retries. The client makes an unavailable call up to four times in all, within the
  * timeout. The wait between two tries grows, is jittered, and is never shorter than the
@@ -109,14 +109,12 @@ final class Client implements ClientInterface
      *     the callable's own      it failed, and the note is released: the next message     503
      *                             is First
      *
-     * InvalidRequest, OccurredTooEarly, OccurredTooLate, ReceivedTooEarly and SeriesFull
-     * would come every time: answer 200 and keep the message for a person.
+     * An Undecidable would come every time: answer 200 and keep the message for a person.
      * StoreUnsuitable lasts until the operator acts. Nothing was noted, so answer 503.
      *
-     * NotSettled comes from SettledByAnother when another attempt has processed the
-     * donation too, and from HoldReleased or NoteNotFound when an operator intervened.
-     * PayPal's next try would be a duplicate, or double the donation, so answer 200 and
-     * tell a person. It comes from HoldLost when another attempt is processing the
+     * NotSettled comes from a NoteGone when another attempt has processed the donation too,
+     * or an operator intervened. PayPal's next try would be a duplicate, or double the
+     * donation, so answer 200 and tell a person. It comes from HoldLost when another attempt is processing the
      * donation, and from Unavailable when the server was away for too long. PayPal's next
      * try may be First again, under the same donation id, and settles it then.
      *

@@ -4,17 +4,11 @@ declare(strict_types=1);
 
 namespace Noted;
 
-use Noted\Exception\HoldReleased;
-use Noted\Exception\InvalidRequest;
 use Noted\Exception\Malformed;
 use Noted\Exception\NotedException;
-use Noted\Exception\NoteNotFound;
+use Noted\Exception\NoteGone;
 use Noted\Exception\NotSettled;
-use Noted\Exception\OccurredTooEarly;
-use Noted\Exception\OccurredTooLate;
-use Noted\Exception\ReceivedTooEarly;
-use Noted\Exception\SeriesFull;
-use Noted\Exception\SettledByAnother;
+use Noted\Exception\Undecidable;
 use Noted\PayPal\Form;
 use Noted\Receiver\Answer;
 use Noted\Receiver\IpnPostBack;
@@ -370,11 +364,7 @@ final class Receiver
             }
             match (true) {
                 $e instanceof NotSettled => $this->tellNotSettled($id, $e),
-                $e instanceof OccurredTooEarly,
-                $e instanceof OccurredTooLate,
-                $e instanceof ReceivedTooEarly,
-                $e instanceof SeriesFull,
-                $e instanceof InvalidRequest
+                $e instanceof Undecidable
                     => $this->leaveToPerson($pair, $e->reason !== '' ? $e->reason : 'INVALID_REQUEST', $body),
                 $e instanceof NotedException => throw $this->away($e),
                 default => throw $e,
@@ -394,8 +384,7 @@ final class Receiver
      */
     private function tellNotSettled(string $id, NotSettled $e): void
     {
-        $why = $e->getPrevious();
-        if (!($why instanceof SettledByAnother) && !($why instanceof HoldReleased) && !($why instanceof NoteNotFound)) {
+        if (!($e->getPrevious() instanceof NoteGone)) {
             ($this->log)("donation $id: {$e->getMessage()}");
             throw Refusal::again('noted', 'Noted could not settle; come again');
         }

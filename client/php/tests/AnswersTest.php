@@ -215,7 +215,7 @@ final class AnswersTest extends TestCase
     private static function eachReason(\Closure $answered): void
     {
         self::assertGreaterThan(20, count(Peer::codes()));
-        foreach (['NoteDonation' => '`OccurredTooEarly`', 'SettleDonation' => '`NotSettled` with'] as $rpc => $row) {
+        foreach (['NoteDonation' => 'an `Undecidable`', 'SettleDonation' => '`NotSettled` with'] as $rpc => $row) {
             $rest = $rpc === 'NoteDonation' ? 'any other `NotedException`' : 'any other `NotSettled`';
             foreach ([...array_keys(Peer::codes()), 'WRONG_ANSWER'] as $reason) {
                 if ($reason === 'WRONG_ANSWER') {

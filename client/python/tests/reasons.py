@@ -41,7 +41,7 @@ def before_processing(readme: str, reason: str) -> Tuple[int, bool]:
     """The table's answer to an error before processing, and whether a person gets the
     message.
     """
-    named, answer = _row(readme, "OccurredTooEarly")
+    named, answer = _row(readme, "an `Undecidable`")
     return _answer(answer if _name(reason) in named else _row(readme, "any other `noted.Error`")[1])
 
 

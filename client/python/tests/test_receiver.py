@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,6 @@ from typing import Any, List, Optional
 import pytest
 
 import noted
-from noted.core.receiver import work
 from noted.receiver import Receiver
 
 from .authority import NOW
@@ -196,15 +194,6 @@ def test_what_each_reason_is_answered(
         status = receiver.receive("ipn", {}, ipn(series + "-b")).status
         assert (status, "by hand" in caplog.text) == expected and len(books.booked) == 1
     peer.close()
-
-
-def test_what_once_says_is_undecidable() -> None:
-    """The comment of Client.once names the errors that the receiver leaves to a person."""
-    (names,) = re.findall(
-        r"((?:[A-Z]\w+, )+[A-Z]\w+ and [A-Z]\w+) would be the answer every time",
-        " ".join((noted.Client.once.__doc__ or "").split()),
-    )
-    assert set(re.findall(r"[A-Z]\w+", names)) == {error.__name__ for error in work.HOPELESS}
 
 
 def test_a_message_that_names_no_receiver(post: Post, books: Books, series: str) -> None:

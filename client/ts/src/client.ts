@@ -73,13 +73,11 @@ export class Client {
    *     throws NotSettled  processed, but the note is not final                        503, or see below
    *     throws NotedError  nothing is known, process was not run                       503, or see below
    *
-   * InvalidRequest, OccurredTooEarly, OccurredTooLate, ReceivedTooEarly and SeriesFull
-   * would come every time: keep the message for a person and answer 200.
+   * An Undecidable would come every time: keep the message for a person and answer 200.
    *
-   * NotSettled's cause is SettledByAnother when another attempt has processed the
-   * donation too, and HoldReleased or NoteNotFound when an operator intervened. PayPal's
-   * next try would be a duplicate, or double the donation, so answer 200 and tell a
-   * person. The cause is HoldLost when another attempt is processing the donation, and an
+   * NotSettled's cause is a NoteGone when another attempt has processed the donation too,
+   * or an operator intervened. PayPal's next try would be a duplicate, or double the
+   * donation, so answer 200 and tell a person. The cause is HoldLost when another attempt is processing the donation, and an
    * Unavailable when the server was away for longer than settleTimeoutMs. PayPal's next
    * try may be FIRST again, under the same donationId, and settles it then. A downstream
    * that takes note.donationId as its idempotency key, and refuses a note.attempt below

@@ -92,10 +92,23 @@ export class StoreWentBack extends Unavailable {}
 export class PoolExhausted extends Unavailable {}
 
 /**
+ * Noted cannot decide, and each further try with the same message would end in the same
+ * error. Nothing was noted. Keep the message for a person, and answer PayPal 200;
+ * otherwise the donation is lost when PayPal gives up.
+ */
+export class Undecidable extends NotedError {}
+
+/**
+ * The note is not this attempt's any more. If it is the cause of a NotSettled, PayPal's
+ * next try would be a duplicate, or double the donation: tell a person, and answer 200.
+ */
+export class NoteGone extends NotedError {}
+
+/**
  * A field is malformed; violations names every one. The same request will be refused
  * again.
  */
-export class InvalidRequest extends NotedError {}
+export class InvalidRequest extends Undecidable {}
 
 /**
  * The requestId belongs to another message of this series. Nothing was noted: give each
@@ -107,31 +120,31 @@ export class RequestIdReused extends NotedError {}
  * occurredAt is older than the notes reach back. Noted cannot decide: keep the message
  * for a person.
  */
-export class OccurredTooEarly extends NotedError {}
+export class OccurredTooEarly extends Undecidable {}
 
 /**
  * occurredAt is further ahead than clocks may disagree. Noted cannot decide: keep the
  * message for a person.
  */
-export class OccurredTooLate extends NotedError {}
+export class OccurredTooLate extends Undecidable {}
 
 /**
  * receivedAt is older than the notes reach back. Noted cannot decide: keep the message
  * for a person.
  */
-export class ReceivedTooEarly extends NotedError {}
+export class ReceivedTooEarly extends Undecidable {}
 
 /** Another attempt has taken over. */
 export class HoldLost extends NotedError {}
 
 /** The hold was released. */
-export class HoldReleased extends NotedError {}
+export class HoldReleased extends NoteGone {}
 
 /**
  * Another attempt has taken over and settled: the donation was processed twice, if this
  * attempt processed it too.
  */
-export class SettledByAnother extends NotedError {}
+export class SettledByAnother extends NoteGone {}
 
 /** This receipt has settled already; it can be neither released nor extended. */
 export class AlreadySettled extends NotedError {}
@@ -143,7 +156,7 @@ export class AlreadySettled extends NotedError {}
 export class StoreUnsuitable extends NotedError {}
 
 /** The note was forgotten, or never existed. */
-export class NoteNotFound extends NotedError {}
+export class NoteNotFound extends NoteGone {}
 
 /** The caller is over its rate. */
 export class RateLimited extends NotedError {}
@@ -155,7 +168,7 @@ export class StoreFull extends NotedError {}
  * The series holds more notes than a real one could: its id looks like a constant. Keep
  * the message for a person.
  */
-export class SeriesFull extends NotedError {}
+export class SeriesFull extends Undecidable {}
 
 /** The server has too much to do. */
 export class Overloaded extends NotedError {}

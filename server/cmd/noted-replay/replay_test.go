@@ -98,7 +98,7 @@ func TestReplayBatches(t *testing.T) {
 	}
 }
 
-// The comment of Once and replay name the same errors as undecidable.
+// The comment of ErrUndecidable and replay name the same errors as undecidable.
 func TestWhatCannotBeDecided(t *testing.T) {
 	names := regexp.MustCompile(`Err[A-Z]\w+`)
 	named := func(file, begin, end string) []string {
@@ -115,10 +115,10 @@ func TestWhatCannotBeDecided(t *testing.T) {
 		slices.Sort(list)
 		return list
 	}
-	said := named("../../../client/once.go", "the matter settles itself. ", " would come every time")
+	said := named("../../../client/errors.go", "ErrUndecidable matches ", " Nothing was noted")
 	done := named("run.go", "for _, why := range []error{", "} {")
 	if len(said) < 5 || !slices.Equal(said, done) {
-		t.Errorf("Once's comment calls %s undecidable, replay %s", said, done)
+		t.Errorf("the comment calls %s undecidable, replay %s", said, done)
 	}
 }
 

@@ -147,7 +147,7 @@ func (w *workers) note(
 		Donation: donation, Message: told, Hold: durationpb.New(config.Hold), RequestId: client.NewRequestID(),
 	})
 	if err != nil {
-		if hopeless(err) {
+		if errors.Is(err, client.ErrUndecidable) {
 			d.Reason = client.Reason(err)
 			return nil, false, undecided, trouble, nil
 		}
@@ -198,7 +198,7 @@ func (w *workers) settle(
 	d.DonationID = answer.GetNote().GetDonationId()
 	log := w.processor.config.Log.Donation(m.Channel, m.identified.Type, d.DonationID, answer.GetVerdict())
 	_, err = w.processor.config.Noted.Settle(ctx, answer.GetReceipt(), "")
-	if err != nil && !settledElsewhere(err) {
+	if err != nil && !errors.Is(err, client.ErrNoteGone) {
 		log.Warn("delivered, but not settled", "cause", cause(err))
 		trouble = inbox.Result{State: inbox.Waiting, Cause: cmp.Or(cause(err), "not settled")}
 		return unavailable, trouble, nil
@@ -226,13 +226,6 @@ func (w *workers) refused(
 	}
 	d.Outcome = inbox.Rejected
 	return notAccepted, trouble, w.box.Decided(ctx, c.Row, d)
-}
-
-// settledElsewhere reports whether a donation is finished although its receipt no longer
-// settles it, as done does for Once's errors.
-func settledElsewhere(err error) bool {
-	return errors.Is(err, client.ErrSettledByAnother) || errors.Is(err, client.ErrHoldReleased) ||
-		errors.Is(err, client.ErrNoteNotFound)
 }
 
 // release ends the hold of a donation.

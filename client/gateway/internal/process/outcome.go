@@ -48,21 +48,11 @@ var explanations = map[string]string{
 	reasonNoReceiver:     "the message does not say whose account it is about",
 }
 
-// hopeless reports whether Noted would answer the same each time.
-func hopeless(err error) bool {
-	return errors.Is(err, client.ErrOccurredTooEarly) || errors.Is(err, client.ErrOccurredTooLate) ||
-		errors.Is(err, client.ErrReceivedTooEarly) ||
-		errors.Is(err, client.ErrSeriesFull) || errors.Is(err, client.ErrInvalidRequest)
-}
-
 // done reports whether a donation is finished although it could not be settled: another
 // attempt has settled it (the downstream saw its id twice), or an operator intervened. A
 // redelivery could then be a new donation, and count this donation twice.
 func done(err error) bool {
-	return errors.Is(err, client.ErrNotSettled) &&
-		(errors.Is(err, client.ErrSettledByAnother) ||
-			errors.Is(err, client.ErrHoldReleased) ||
-			errors.Is(err, client.ErrNoteNotFound))
+	return errors.Is(err, client.ErrNotSettled) && errors.Is(err, client.ErrNoteGone)
 }
 
 // cause describes an error in words that are safe to log: the client's own errors name

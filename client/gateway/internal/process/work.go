@@ -82,7 +82,7 @@ func (p *Processor) settle(ctx context.Context, m *message, pair paypal.Pair) (r
 		log.Info("delivered")
 		return settled, ""
 	case verdict == client.Undecided:
-		if reason := client.Reason(err); hopeless(err) {
+		if reason := client.Reason(err); errors.Is(err, client.ErrUndecidable) {
 			return undecided, reason
 		}
 		log.Warn("not noted", "cause", cause(err))

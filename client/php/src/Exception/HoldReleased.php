@@ -5,6 +5,6 @@ declare(strict_types=1);
 namespace Noted\Exception;
 
 /** HOLD_RELEASED: the hold was given up. */
-final class HoldReleased extends NotedException
+final class HoldReleased extends NoteGone
 {
 }

@@ -30,6 +30,7 @@ from .errors import (
     Internal,
     InvalidRequest,
     LedgerDenied,
+    NoteGone,
     NoteNotFound,
     NotSettled,
     OccurredTooEarly,
@@ -48,6 +49,7 @@ from .errors import (
     StoreWentBack,
     Unauthenticated,
     Unavailable,
+    Undecidable,
     VerbDenied,
     Violation,
     WrongAnswer,
@@ -77,10 +79,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AlreadySettled", "Client", "ClientInterface", "DeadlineExceeded", "Donation", "DurabilityNotReached", "Error", "Event", "Evidence", "Existence", "HoldLost",
-    "HoldReleased", "Internal", "InvalidRequest", "LedgerDenied", "Message", "NotSettled", "Note", "NoteNotFound", "NoteRequest", "NoteResponse", "NoteResult",
+    "HoldReleased", "Internal", "InvalidRequest", "LedgerDenied", "Message", "NotSettled", "Note", "NoteGone", "NoteNotFound", "NoteRequest", "NoteResponse", "NoteResult",
     "OccurredTooEarly", "OccurredTooLate", "OutcomeUnknown", "Overloaded", "PoolExhausted", "RateLimited", "ReceivedTooEarly", "RequestIdReused",
     "SeriesFull", "SettledByAnother", "Sighting", "State", "StoreFull", "StoreUnavailable", "StoreUnsuitable", "StoreWentBack", "Turn", "Unauthenticated",
-    "Unavailable", "VerbDenied", "Verdict", "Violation", "WrongAnswer", "new_request_id",
+    "Unavailable", "Undecidable", "VerbDenied", "Verdict", "Violation", "WrongAnswer", "new_request_id",
 ]  # fmt: skip
 
 

@@ -93,8 +93,8 @@ class Client:
         If the release fails too, the log says so, and the next message is FIRST when the
         hold has run out.
 
-        InvalidRequest, OccurredTooEarly, OccurredTooLate, ReceivedTooEarly and SeriesFull
-        would be the answer every time: keep the message for a person and answer 200.
+        An Undecidable would be the answer every time: keep the message for a person and
+        answer 200.
 
         NotSettled has the reason of the failed settling, and that Error is its __cause__:
 
@@ -103,11 +103,12 @@ class Client:
             HOLD_LOST                       another attempt is processing it
             that of an Unavailable          the server was away for longer than settle_timeout
 
-        After the first three, PayPal's next try would be a duplicate, or would double the
-        donation: answer 200 and tell a person. After the others it may be FIRST again,
-        under the same donation_id, and settles the note then. That is harmless where the
-        downstream takes turn.note.donation_id as its idempotency key and refuses a
-        turn.note.attempt below the last. NotSettled is an Error too: catch it first.
+        The Error of the first three is a NoteGone. PayPal's next try would be a duplicate,
+        or would double the donation: answer 200 and tell a person. After the others it may
+        be FIRST again, under the same donation_id, and settles the note then. That is
+        harmless where the downstream takes turn.note.donation_id as its idempotency key and
+        refuses a turn.note.attempt below the last. NotSettled is an Error too: catch it
+        first.
         """
         course = Course(donation, message, self._settings.hold if hold is None else hold_of_once(hold), self._settings)
         return Once(Calls(self.note, self.extend, self.settle, self.release), course)

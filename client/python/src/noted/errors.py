@@ -83,7 +83,20 @@ class PoolExhausted(Unavailable):
     """
 
 
-class InvalidRequest(Error):
+class Undecidable(Error):
+    """Noted cannot decide, and each further try with the same message would end in the same
+    error. Nothing was noted. Keep the message for a person, and answer PayPal 200; otherwise
+    the donation is lost when PayPal gives up.
+    """
+
+
+class NoteGone(Error):
+    """The note is not this attempt's any more. After NotSettled, PayPal's next try would be a
+    duplicate, or double the donation: tell a person, and answer 200.
+    """
+
+
+class InvalidRequest(Undecidable):
     """Fields are malformed. violations names them all. The same request will be refused
     again.
     """
@@ -95,19 +108,19 @@ class RequestIdReused(Error):
     """
 
 
-class OccurredTooEarly(Error):
+class OccurredTooEarly(Undecidable):
     """occurred_at is older than the oldest note can be. Noted cannot decide. Keep the
     message for a person.
     """
 
 
-class OccurredTooLate(Error):
+class OccurredTooLate(Undecidable):
     """occurred_at is further ahead than clocks may differ. Noted cannot decide. Keep the
     message for a person.
     """
 
 
-class ReceivedTooEarly(Error):
+class ReceivedTooEarly(Undecidable):
     """received_at is older than the oldest note can be. Noted cannot decide. Keep the
     message for a person.
     """
@@ -117,11 +130,11 @@ class HoldLost(Error):
     """Another attempt has taken the donation over."""
 
 
-class HoldReleased(Error):
+class HoldReleased(NoteGone):
     """The hold was released."""
 
 
-class SettledByAnother(Error):
+class SettledByAnother(NoteGone):
     """Another attempt has taken the donation over and settled it. If this attempt processed
     it too, it has been processed twice.
     """
@@ -137,7 +150,7 @@ class StoreUnsuitable(Error):
     """
 
 
-class NoteNotFound(Error):
+class NoteNotFound(NoteGone):
     """The note was forgotten, or never existed."""
 
 
@@ -149,7 +162,7 @@ class StoreFull(Error):
     """The store is full. The server still answers known duplicates."""
 
 
-class SeriesFull(Error):
+class SeriesFull(Undecidable):
     """The series holds more notes than a real series could. The series id looks like a
     constant. Keep the message for a person.
     """

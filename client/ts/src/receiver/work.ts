@@ -4,8 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import type { Client } from "../client.js";
-import * as errors from "../errors.js";
-import { NotedError, NotSettled } from "../errors.js";
+import { NotedError, NoteGone, NotSettled, Undecidable } from "../errors.js";
 import type { Hold } from "../hold.js";
 import type { Identified, Pair } from "../paypal/index.js";
 import { Verdict, type Donation, type Message, type Note } from "../types.js";
@@ -16,25 +15,6 @@ import { again, Refusal } from "./refusal.js";
  * up after 30 seconds, and its redelivery goes on where this delivery stopped.
  */
 const workTime = 25_000;
-
-/**
- * The errors that would come each time: PayPal's repeats would not help, and the donation
- * must not be lost.
- */
-const hopeless = [
-  errors.InvalidRequest,
-  errors.OccurredTooEarly,
-  errors.OccurredTooLate,
-  errors.ReceivedTooEarly,
-  errors.SeriesFull,
-];
-
-/**
- * The errors after which PayPal must not come again although the donation could not be
- * settled: another attempt has settled it, or an operator intervened. A redelivery would
- * be another donation and double this one.
- */
-const over = [errors.SettledByAnother, errors.HoldReleased, errors.NoteNotFound];
 
 /** One donation of one verified message. */
 export interface Told {
@@ -117,7 +97,7 @@ export class Work {
         throw again("process", "the donation could not be processed");
       }
     } catch (error) {
-      if (!(error instanceof NotedError) || !isOneOf(error, hopeless)) throw error;
+      if (!(error instanceof Undecidable)) throw error;
       await this.leave(told, error);
     }
   }
@@ -136,7 +116,7 @@ export class Work {
     try {
       outcome = await this.once(note, { channel, id: name }, () => this.undecided(told, error));
     } catch (problem) {
-      if (!(problem instanceof NotedError) || !isOneOf(problem, hopeless)) throw problem;
+      if (!(problem instanceof Undecidable)) throw problem;
       this.log.error(`not left to a person: ${problem.message}`);
       outcome = "failed";
     }
@@ -145,7 +125,7 @@ export class Work {
 
   /**
    * Runs work if this donation is FIRST. Throws a Refusal if PayPal is to come again, and
-   * the hopeless errors.
+   * an Undecidable.
    */
   private async once(
     donation: Donation,
@@ -172,14 +152,14 @@ export class Work {
     } catch (error) {
       if (thrown !== undefined) return "failed"; // by work, even if it is a NotedError
       if (error instanceof NotSettled) return this.unsettled(error);
-      if (!(error instanceof NotedError) || isOneOf(error, hopeless)) throw error;
+      if (!(error instanceof NotedError) || error instanceof Undecidable) throw error;
       this.log.warn(`not noted: ${error.message}`);
       throw again("noted", "Noted could not be asked", { cause: error });
     }
   }
 
   private unsettled(error: NotSettled): "settled" {
-    if (isOneOf(error.cause, over)) {
+    if (error.cause instanceof NoteGone) {
       this.log.error(
         `${error.message}; compare it by hand: the donation may have been processed twice, or be processed again`,
       );
@@ -194,9 +174,6 @@ export class Work {
 function tell(pair: Pair, { type }: Identified, body: Buffer, test: boolean): Told {
   return { donation: pair.donation, message: pair.message, body, type, test };
 }
-
-const isOneOf = (error: unknown, kinds: readonly (typeof NotedError)[]): boolean =>
-  kinds.some((kind) => error instanceof kind);
 
 const describe = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
 

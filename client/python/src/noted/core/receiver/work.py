@@ -9,18 +9,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Callable, Generator, NamedTuple, Optional
 
-from ...errors import (
-    Error,
-    HoldReleased,
-    InvalidRequest,
-    NoteNotFound,
-    NotSettled,
-    OccurredTooEarly,
-    OccurredTooLate,
-    ReceivedTooEarly,
-    SeriesFull,
-    SettledByAnother,
-)
+from ...errors import Error, NoteGone, NotSettled, Undecidable
 from ...paypal import Identified
 from ...types import Donation, Message, Note
 from ..turn import Turn
@@ -31,15 +20,6 @@ log = logging.getLogger("noted.receiver")
 # Seconds of work on one message, after which no further donation of it is begun. PayPal
 # hangs up after 30 seconds, and its redelivery goes on where this message stopped.
 WORK_TIME = 25.0
-
-# After these errors Noted would give the same answer to PayPal's repeats. A person must see
-# the message.
-HOPELESS = (InvalidRequest, OccurredTooEarly, OccurredTooLate, ReceivedTooEarly, SeriesFull)
-
-# After these a redelivery must not come, although the donation could not be settled: another
-# attempt has settled it, or an operator intervened. The redelivery would be another donation
-# by now, and would double this one.
-OVER = (SettledByAnother, HoldReleased, NoteNotFound)
 
 
 @dataclass(frozen=True)
@@ -130,7 +110,7 @@ def _process(delivery: Delivery) -> Steps:
     try:
         if not (yield Step(delivery.donation, delivery.message, delivery)):
             raise again("process", "the donation could not be processed")
-    except HOPELESS as error:
+    except Undecidable as error:
         yield from _leave(delivery, error)
 
 
@@ -146,7 +126,7 @@ def _leave(delivery: Delivery, error: Error) -> Steps:
     log.warning("undecided: %s; left to a person", error)
     try:
         left = yield Step(note, Message(message.channel, name), delivery, error)
-    except HOPELESS as problem:
+    except Undecidable as problem:
         log.error("not left to a person: %s", problem)
         left = False
     if not left:
@@ -154,10 +134,10 @@ def _leave(delivery: Delivery, error: Error) -> Steps:
 
 
 def not_noted(error: Error) -> Exception:
-    """The exception for an Error of once() before its block. A hopeless one goes to a
+    """The exception for an Error of once() before its block. An Undecidable goes to a
     person.
     """
-    if isinstance(error, HOPELESS):
+    if isinstance(error, Undecidable):
         return error
     log.warning("not noted: %s", error)
     return again("noted", "Noted could not be asked")
@@ -165,7 +145,7 @@ def not_noted(error: Error) -> Exception:
 
 def not_settled(error: NotSettled) -> None:
     """Takes a NotSettled. Refuses the message unless a redelivery must not come."""
-    if isinstance(error.__cause__, OVER):
+    if isinstance(error.__cause__, NoteGone):
         log.error("%s; compare it by hand: the donation may have been processed twice, or be processed again", error)
         return
     # The redelivery takes the donation over and processes it again, under the same id.
