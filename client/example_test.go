@@ -64,9 +64,13 @@ func ExampleClient_Once() {
 					return nil
 				},
 			)
-			if err != nil || verdict == client.Held { // Once's comment names the errors with another answer
+			isGone := errors.Is(err, client.ErrNotSettled) && errors.Is(err, client.ErrNoteGone)
+			switch {
+			case isGone, errors.Is(err, client.ErrUndecidable):
+				fmt.Println("200, for a person:", err) // PayPal's repeats would not help
+			case err != nil, verdict == client.Held:
 				fmt.Println("503: PayPal comes again")
-			} else {
+			default:
 				fmt.Println("200:", verdict)
 			}
 		}

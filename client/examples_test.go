@@ -2,10 +2,13 @@ package client_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/donation-dedupe/noted/server/servertest"
 )
 
 // api/README.md shows the lines of each example that note a donation: at most twelve, and
@@ -53,4 +56,27 @@ func programOf(t *testing.T, language string) (program string) {
 // unindented returns the lines without the spaces before them.
 func unindented(text string) string {
 	return regexp.MustCompile(`(?m)^ +`).ReplaceAllString(text, "")
+}
+
+// The lines of Go in README.md compile, and each outcome of Once gets the answer that it
+// names.
+func TestReadmeLines(t *testing.T) {
+	_, lines, _ := strings.Cut(readFile(t, "../README.md"), "\n```go\n")
+	lines, _, found := strings.Cut(lines, "\n```\n")
+	if !found {
+		t.Fatal("README.md has no lines of Go")
+	}
+	folder := t.TempDir()
+	program := strings.Replace(readFile(t, "testdata/readme.go.txt"), "\tLINES\n", lines+"\n", 1)
+	if err := os.WriteFile(filepath.Join(folder, "main.go"), []byte(program), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "build", "-o", folder, filepath.Join(folder, "main.go")).CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	server := servertest.New(t)
+	out, err := exec.Command(filepath.Join(folder, "main"), server.Addr()).CombinedOutput()
+	if want := readFile(t, "testdata/readme.want"); err != nil || string(out) != want {
+		t.Errorf("the lines of README.md: %v, and said\n%swant\n%s", err, out, want)
+	}
 }
