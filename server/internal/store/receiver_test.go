@@ -120,7 +120,7 @@ func (r *receiver) judge(m *paypaltest.Message, reply model.Reply) {
 	if donation, known := r.noted[id]; !known {
 		r.noted[id] = m.Tells
 	} else if donation != m.Tells {
-		r.tally.mispaired++
+		r.tally.mispaired[m.Donation.Event]++
 	}
 }
 
