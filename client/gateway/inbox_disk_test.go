@@ -114,11 +114,12 @@ func postgresOnASmallDisk(t *testing.T) (url string, room func()) {
 	}
 }
 
-// workedOff lets time pass until n messages are done. The clock jumps only while none is due
-// or in work: by a jump a lease would run out, and the hold of the try would let the next one
-// wait, with a pause that is long by then.
+// workedOff lets time pass until n messages are done, within an hour. The clock jumps only
+// while none is due or in work: by a jump a lease would run out, and the hold of the try
+// would let the next one wait, with a pause that is long by then.
 func workedOff(t *testing.T, box *inbox.Inbox, now *movedClock, n int) {
 	t.Helper()
+	began := now.time()
 	eventually(t, fmt.Sprintf("%d messages are done", n), func() bool {
 		busy := false
 		for _, m := range messages(t, box, inbox.Filter{States: []inbox.State{inbox.Waiting, inbox.Working}}) {
@@ -130,6 +131,9 @@ func workedOff(t *testing.T, box *inbox.Inbox, now *movedClock, n int) {
 		}
 		return done == n
 	})
+	if took := now.time().Sub(began); took > time.Hour {
+		t.Errorf("the messages took %v, want at most an hour", took)
+	}
 }
 
 func onAFullDisk(t *testing.T, open func(*testing.T) (url string, room func())) {
