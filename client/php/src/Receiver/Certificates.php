@@ -144,12 +144,14 @@ final class Certificates
 
     /**
      * Fetches a certificate, one process at a time: a thousand messages at once cause one
-     * request to PayPal.
+     * request to PayPal. Processes that wait take the certificate as soon as it is kept, all
+     * at once.
      *
      * @return array{string, bool}
      */
     private function fetchAlone(string $url, string $name, float $now): array
     {
+        $file = "$this->folder/$name.pem";
         $lock = @fopen("$this->folder/lock-" . hexdec($name[0]) % self::MAX_FETCHES, 'c');
         $end = hrtime(true) + self::WAIT * 1e9;
         while ($lock !== false && !flock($lock, LOCK_EX | LOCK_NB, $taken) && $taken) {
@@ -161,8 +163,11 @@ final class Certificates
                 );
             }
             usleep(20_000);
+            $kept = $this->kept($file, $now);
+            if ($kept !== null) {
+                return $kept;
+            }
         }
-        $file = "$this->folder/$name.pem";
         // Another process may have fetched it meanwhile.
         return $this->kept($file, $now) ?? $this->fetch($url, $file, $now);
     }
