@@ -161,7 +161,8 @@ func flushing(t testing.TB, servers []*redistest.Server) (stop func()) {
 // answer or makes a donation FIRST twice. With one of two a loss is rare, not excluded.
 // Sentinels choose by the offsets that replicas told them up to five seconds ago
 // (sentinelSelectSlave in Redis's sentinel.c), so they can take the replica that lacks the
-// last answers. The test allows one in a hundred there, and no wrong answer beside.
+// last answers. The test allows one in a hundred there, no wrong answer beside, and FIRST
+// twice only for a lost answer.
 func TestSentinelFailovers(t *testing.T) {
 	w := sentinels(t)
 	killed, frozen, cut, handed := blows(w.Fleet)
@@ -183,6 +184,16 @@ func TestSentinelFailovers(t *testing.T) {
 		lost := l.end(ledger)
 		if n := beats(); n > len(lost) {
 			t.Errorf("Noted noticed %d losses, and %d answers are lost", n, len(lost))
+		}
+		gone := map[string]bool{} // :: series
+		for _, text := range lost {
+			series, _, _ := strings.Cut(text, " ")
+			gone[series] = true
+		}
+		for _, text := range l.doubled {
+			if series, _, _ := strings.Cut(text, " "); !gone[series] {
+				t.Errorf("FIRST twice although no answer is lost: %s", text)
+			}
 		}
 		if bad := append(lost, l.doubled...); len(bad)*100 > len(l.answered)*c.percent {
 			for _, b := range some(bad) {
