@@ -1,9 +1,7 @@
 package client_test
 
 import (
-	"fmt"
 	"os"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -14,7 +12,8 @@ import (
 )
 
 // A place is a list of files, and a pattern of a declaration in them. WORD in the pattern is
-// the declared word. For a list of arguments the pattern's group is the list.
+// the declared word. For a list of arguments the pattern's group is the list. The pattern of
+// calls finds them all, and its group is their names.
 type place struct{ path, form string }
 
 // languages are the columns of the table, in its order.
@@ -32,6 +31,7 @@ var languages = []struct {
 	}},
 	{"Python", map[string]place{
 		"call":      {"python/src/noted/client.py", `\n    def WORD\(`},
+		"calls":     {"python/src/noted/client.py", `(?m)^    def ([a-z]\w*)\(`},
 		"arguments": {"python/src/noted/client.py", `def forget\(([^*]*), \*`},
 		"function": {
 			"python/src/noted/core/calls.py python/src/noted/paypal/ipn.py python/src/noted/paypal/webhook.py",
@@ -46,6 +46,7 @@ var languages = []struct {
 	}},
 	{"PHP", map[string]place{
 		"call":      {"php/src/ClientInterface.php", `public function WORD\(`},
+		"calls":     {"php/src/ClientInterface.php", `public function (\w+)\(`},
 		"arguments": {"php/src/ClientInterface.php", `function forget\(([^)]*), string \$ledger = ''\)`},
 		"function":  {"php/src/Client.php php/src/PayPal.php", `public static function WORD\(`},
 		"class":     {"php/src/Hold.php", `class WORD\b`},
@@ -58,6 +59,7 @@ var languages = []struct {
 	}},
 	{"Node", map[string]place{
 		"call":      {"ts/src/client.ts", `\n  (?:async )?\*?WORD\(`},
+		"calls":     {"ts/src/client.ts", `(?m)^  (?:async )?\*?([a-z]\w*)[(<]`},
 		"arguments": {"ts/src/client.ts", `async forget\(([^{]*),\s*options`},
 		"function": {
 			"ts/src/calls.ts ts/src/paypal/ipn.ts ts/src/paypal/webhook.ts",
@@ -110,9 +112,17 @@ func TestTableOfWords(t *testing.T) {
 		t.Fatal("README.md has no table of the same words")
 	}
 	table, _, _ = strings.Cut(table, "\n\n")
+	lines := strings.Split(table, "\n")
+	var names []string
+	for _, language := range languages {
+		names = append(names, language.name)
+	}
+	if columns := strings.Split(strings.Trim(lines[0], "| "), " | "); !slices.Equal(columns, names) {
+		t.Fatalf("the table has the columns %v, and languages in words_test.go has %v", columns, names)
+	}
 	calls := make([][]string, len(languages))
 	checked := 0
-	for _, line := range strings.Split(table, "\n")[2:] {
+	for _, line := range lines[2:] {
 		cells := strings.Split(strings.Trim(line, "| "), "|")
 		kind := kindOf(cells[0])
 		if kind == "" {
@@ -139,46 +149,27 @@ func TestTableOfWords(t *testing.T) {
 	if checked < 80 {
 		t.Errorf("checked %d words; want at least 80", checked)
 	}
-	all := make([][]string, len(languages))
-	for i := range reflect.TypeFor[*client.Client]().NumMethod() {
-		all[0] = append(all[0], reflect.TypeFor[*client.Client]().Method(i).Name)
-	}
-	for i, form := range []string{
-		"", `(?m)^    def ([a-z]\w*)\(`, `public function (\w+)\(`, `(?m)^  (?:async )?\*?([a-z]\w*)[(<]`,
-	} {
-		if form != "" {
-			source := readFile(t, languages[i].kind["call"].path)
-			for _, m := range regexp.MustCompile(form).FindAllStringSubmatch(source, -1) {
-				all[i] = append(all[i], m[1])
+	for i, language := range languages {
+		var all []string
+		if language.name == "Go" {
+			for method := range reflect.TypeFor[*client.Client]().Methods() {
+				all = append(all, method.Name)
+			}
+		} else {
+			at, found := language.kind["calls"]
+			if !found {
+				t.Fatalf("%s has no pattern of its calls in words_test.go", language.name)
+			}
+			for _, m := range regexp.MustCompile(at.form).FindAllStringSubmatch(readFile(t, at.path), -1) {
+				all = append(all, m[1])
 			}
 		}
-		for _, call := range all[i] {
+		if len(all) < 8 {
+			t.Errorf("%s has the calls %v; want at least 8, so correct the pattern of its calls", language.name, all)
+		}
+		for _, call := range all {
 			if call != "constructor" && !slices.Contains(calls[i], call) {
-				t.Errorf("%s has the call %s, which is missing in the table", languages[i].name, call)
-			}
-		}
-	}
-}
-
-// A folder with a test.sh is a library. The Makefile tests each, the manual leads to each,
-// and each is in the tests that compare the libraries.
-func TestEveryLibraryIsCompared(t *testing.T) {
-	scripts, err := filepath.Glob("*/test.sh")
-	if err != nil || len(scripts) < 3 {
-		t.Fatalf("found the libraries %v, %v; want at least 3", scripts, err)
-	}
-	for _, script := range scripts {
-		library := filepath.Dir(script)
-		for path, form := range map[string]string{
-			"../Makefile":              "\tclient/%s/test.sh\n",
-			"README.md":                "](%s/README.md)",
-			"words_test.go":            `"%s/`,
-			"whole/whole_test.go":      `"../%s/`,
-			"../server/papers_test.go": `"client/%s/`,
-			"../server/told_test.go":   `"../client/%s/`,
-		} {
-			if want := fmt.Sprintf(form, library); !strings.Contains(readFile(t, path), want) {
-				t.Errorf("%s has no %q, so client/%s is not in it", path, want, library)
+				t.Errorf("%s has the call %s, which is missing in the table", language.name, call)
 			}
 		}
 	}

@@ -278,6 +278,19 @@ func TestRecipesNameFiles(t *testing.T) {
 			t.Errorf("CONTRIBUTING.md names %s, which is not there", m[1])
 		}
 	}
+	libraries, err := filepath.Glob("../client/*/test.sh")
+	if err != nil || len(libraries) < 3 {
+		t.Fatalf("found the libraries %v, %v; want at least 3", libraries, err)
+	}
+	for _, recipe := range strings.Split(recipes, "\n### ")[1:] {
+		name, text, _ := strings.Cut(recipe, "\n")
+		for _, script := range libraries {
+			library := strings.TrimPrefix(filepath.Dir(script), "../")
+			if strings.Contains(text, "`client/python") && !strings.Contains(text, "`"+library) {
+				t.Errorf("CONTRIBUTING.md, %q, names the files of client/python, and no file of %s", name, library)
+			}
+		}
+	}
 	rooms := sectionOf(t, "server/DESIGN.md", "Rooms")
 	folders, err := os.ReadDir("internal")
 	if err != nil {
