@@ -139,6 +139,7 @@ func TestRights(t *testing.T) {
 		"nameless": {"unnamed", "read note admin", []string{""}},
 		"stranger": {"guess", "", nil},
 	}
+	admitted := map[string]bool{}
 	for who, granted := range grants {
 		caller := s.as(t, nil, granted.token)
 		for _, call := range calls {
@@ -155,7 +156,13 @@ func TestRights(t *testing.T) {
 				if got := toldBy(call.call(caller, ledger)); got != want {
 					t.Errorf("%s of %s in ledger %q: %+v, want %+v", call.name, who, ledger, got, want)
 				}
+				admitted[call.name] = admitted[call.name] || want == allowed
 			}
+		}
+	}
+	for _, call := range calls {
+		if !admitted[call.name] {
+			t.Errorf("no caller here has the verb %q, so %s was never allowed", call.verb, call.name)
 		}
 	}
 	if got := s.logged(

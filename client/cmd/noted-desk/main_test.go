@@ -198,7 +198,7 @@ func TestDevWithoutNoted(t *testing.T) {
 	}
 }
 
-// The README's table of flags agrees with the help.
+// The README agrees with the help: its table of flags, and its sentence about rights.
 func TestReadmeFlags(t *testing.T) {
 	readme, err := os.ReadFile("../../desk/README.md")
 	if err != nil {
@@ -230,6 +230,11 @@ func TestReadmeFlags(t *testing.T) {
 			"-session-key-file FILE",
 		) || !strings.Contains(stdout.String(), "DESK_INBOX") {
 		t.Errorf("exit code %d: %s%s", code, &stdout, &stderr)
+	}
+	oneLine := func(text string) string { return strings.Join(strings.Fields(strings.ReplaceAll(text, "`", "")), " ") }
+	rights := regexp.MustCompile(`The desk needs the verb [^.:]+`).FindString(oneLine(string(readme)))
+	if rights == "" || !strings.Contains(oneLine(stdout.String()), rights+".") {
+		t.Errorf("README.md says %q, and the help of -noted-token does not", rights)
 	}
 }
 

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -275,6 +278,43 @@ func TestInboxClose(t *testing.T) {
 	if err != nil || len(acts) != 1 || acts[0].Name != "close" || acts[0].Reason != "booked by hand" ||
 		acts[0].Actor == "" {
 		t.Errorf("the audit has %+v, %v", acts, err)
+	}
+}
+
+// The verb that the help and README.md name suffices for unknown, and the gateway's verb for
+// close.
+func TestInboxRights(t *testing.T) {
+	d, dir := newDesk(t), t.TempDir()
+	help, _ := d.run(0, "-help")
+	readme, err := os.ReadFile("../../gateway/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	verb := regexp.MustCompile(`It also needs a token with the verb (\w+)\.`).FindStringSubmatch(help)
+	if verb == nil || !strings.Contains(string(readme), "It needs a token with the verb `"+verb[1]+"`.") {
+		t.Fatalf("the help and README.md do not name the same verb for unknown: %q", verb)
+	}
+	var lines []string
+	for _, verb := range []string{verb[1], "note"} {
+		lines = append(lines, fmt.Sprintf(`%[1]q: {"token_sha256": ["%[2]x"], "ledgers": ["live"], "verbs": [%[1]q]}`,
+			verb, sha256.Sum256([]byte(verb))))
+		if err := os.WriteFile(filepath.Join(dir, verb), []byte(verb), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	callers := filepath.Join(dir, "callers.json")
+	if err := os.WriteFile(callers, []byte("{"+strings.Join(lines, ",")+"}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.env["GATEWAY_NOTED"] = servertest.Start(t, servertest.Options{Callers: callers}).Addr()
+	d.env["GATEWAY_NOTED_TOKEN"] = filepath.Join(dir, "note")
+	row := d.keep("BOOKED", time.Now(), inbox.Person, "downstream: it answered 422")
+	if stdout, _ := d.run(0, "close", row, "-reason", "booked by hand"); !strings.Contains(stdout, row+": closed") {
+		t.Errorf("close prints\n%s", stdout)
+	}
+	d.env["GATEWAY_NOTED_TOKEN"] = filepath.Join(dir, verb[1])
+	if stdout, _ := d.run(0, "unknown", "-since", "2026-01-01"); strings.Contains(stdout, "I-BOOKED") {
+		t.Errorf("unknown prints\n%s", stdout)
 	}
 }
 
