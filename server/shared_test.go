@@ -57,3 +57,30 @@ func change(field reflect.Value) {
 		field.Set(reflect.Append(field, reflect.ValueOf("*")))
 	}
 }
+
+// TestNegativeSettingsAreRefused sets each number and each time to -1. The refusal names
+// the setting.
+func TestNegativeSettingsAreRefused(t *testing.T) {
+	var c Config
+	var ledger LedgerRules
+	refused := 0
+	for _, of := range []any{&c, &c.Rules, &ledger} {
+		settings := reflect.ValueOf(of).Elem()
+		for i := range settings.NumField() {
+			field := settings.Type().Field(i)
+			if kind := field.Type.Kind(); !field.IsExported() || kind != reflect.Int && kind != reflect.Int64 {
+				continue
+			}
+			settings.Field(i).SetInt(-1)
+			c.Ledgers = map[string]LedgerRules{"l": ledger}
+			if err := c.withDefaults().check(); err == nil || !strings.Contains(err.Error(), field.Name+" is -1") {
+				t.Errorf("%s is -1: %v, want a refusal that names it", field.Name, err)
+			}
+			settings.Field(i).SetInt(0)
+			refused++
+		}
+	}
+	if refused < 18 {
+		t.Errorf("only %d settings were tried", refused)
+	}
+}

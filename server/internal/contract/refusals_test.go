@@ -18,8 +18,8 @@ import (
 	"github.com/donation-dedupe/noted/server/internal/store"
 )
 
-// Every error of the store has a row in the table. Without one, callers would get
-// INTERNAL.
+// Every error of the store and of this package has a row in the table. Without one,
+// callers would get INTERNAL.
 func TestEveryWordOfTheStoreHasARow(t *testing.T) {
 	words := find(t, "../store/types.go", `(?m)^\t(Err\w+) `)
 	rows := find(t, "refusals.go", `when: store\.(Err\w+)`)
@@ -28,6 +28,10 @@ func TestEveryWordOfTheStoreHasARow(t *testing.T) {
 	}
 	if !slices.Equal(words, rows) {
 		t.Errorf("the store has the errors %v, the table has rows for %v", words, rows)
+	}
+	words, rows = find(t, "refusals.go", `(?m)^\t(Err\w+) `), find(t, "refusals.go", `when: (Err\w+)`)
+	if len(words) < 6 || !slices.Equal(words, rows) {
+		t.Errorf("refusals.go has the errors %v, the table has rows for %v", words, rows)
 	}
 }
 
