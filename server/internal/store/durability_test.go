@@ -199,6 +199,7 @@ func TestNotReplicated(t *testing.T) {
 			r.Pause()
 		}
 		asks := replicatedAsks(t, receipts, gone)
+		f.ran = &store.Ran{}
 		// On 7.2 and later WAIT counts from the connection's own last write, so each
 		// repeat comes on a connection that has written nothing.
 		for _, round := range []string{"at first", "on the repeat", "on the repeat, without scripts"} {
@@ -213,6 +214,7 @@ func TestNotReplicated(t *testing.T) {
 				}
 			}
 		}
+		f.ran.WantAll(t, "beat")
 		if _, err := f.open(t, 1).
 			Forget(ctx(t), ledgerOf(t), "forgotten", forget); !errors.Is(
 			err,
@@ -258,6 +260,7 @@ func TestNotReplicated(t *testing.T) {
 // has something to wait for, and that the writes change nothing.
 func TestAnswersAreWritten(t *testing.T) {
 	f := pair(t, 1)
+	f.ran = &store.Ran{}
 	s := f.open(t, 1)
 	note(t, s, holding(t, "held", "r"))
 	settled := note(t, s, holding(t, "settled", "r"))
@@ -293,6 +296,7 @@ func TestAnswersAreWritten(t *testing.T) {
 		}
 	}
 	kept := left(t, f.primaries[0].Addr(), ledgerOf(t))
+	f.ran.Forget()
 	for name, ask := range map[string]func(){
 		"FIRST again":     func() { wantVerdict(t, note(t, s, holding(t, "held", "r")), store.First, store.SameRequest) },
 		"HELD":            func() { wantVerdict(t, note(t, s, holding(t, "held", "other")), store.Held, store.SameMessage) },
@@ -300,6 +304,7 @@ func TestAnswersAreWritten(t *testing.T) {
 		"HOLD_RELEASED":   func() { refused(s.Settle(ctx(t), released.Receipt)) },
 		"ALREADY_SETTLED": func() { refused(s.Extend(ctx(t), settled.Receipt, time.Minute)) },
 		"NOT_FOUND":       func() { refused(s.Settle(ctx(t), gone.Receipt)) },
+		"forgotten again": func() { refused(s.Forget(ctx(t), ledgerOf(t), "gone", gone.Note.DonationID)) },
 		"TOO_EARLY": func() {
 			r := holding(t, "old", "r")
 			r.Donation.OccurredAt = time.Now().Add(-2 * defaultRules.Retention)
@@ -317,6 +322,7 @@ func TestAnswersAreWritten(t *testing.T) {
 			}
 		}
 	}
+	f.ran.WantAll(t, "exists", "list", "beat") // the first two write nothing, and a beat is no answer
 	if diff := cmp.Diff(kept, left(t, f.primaries[0].Addr(), ledgerOf(t))); diff != "" {
 		t.Errorf("the answers changed the store (-before +after):\n%s", diff)
 	}

@@ -17,6 +17,7 @@ import (
 type fleet struct {
 	mode, url           string
 	primaries, replicas []*redistest.Server
+	ran                 *store.Ran // what the stores run that open opens; nil for none to be told
 }
 
 // pair starts a primary with n replicas.
@@ -72,10 +73,11 @@ func (f fleet) linked(t testing.TB) {
 
 func (f fleet) open(t testing.TB, replicas int) *store.Store {
 	t.Helper()
-	return openWith(
-		t,
-		store.Config{URL: f.url, Mode: f.mode, Replicas: replicas, ReplicasTimeout: 200 * time.Millisecond},
-	)
+	c := store.Config{URL: f.url, Mode: f.mode, Replicas: replicas, ReplicasTimeout: 200 * time.Millisecond}
+	if f.ran != nil {
+		c.Took = f.ran.Took
+	}
+	return openWith(t, c)
 }
 
 // patient opens a store that waits for its replicas as long as a busy machine may need.

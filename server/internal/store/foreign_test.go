@@ -63,7 +63,8 @@ func callsAbout(t *testing.T, s *store.Store, series, receipt, donationID string
 // with a verdict. The value must stay, and other series must be answered.
 func TestForeignValues(t *testing.T) {
 	r := redistest.Start(t)
-	s := open(t, "standalone", r.URL())
+	ran := &store.Ran{}
+	s := openWith(t, store.Config{URL: r.URL(), Mode: "standalone", Took: ran.Took})
 	c := redis.NewClient(&redis.Options{Addr: r.Addr()})
 	defer c.Close()
 	ledger := ledgerOf(t)
@@ -119,6 +120,7 @@ func TestForeignValues(t *testing.T) {
 			store.New,
 		)
 	}
+	ran.WantAll(t, "beat")
 	c.Del(ctx(t), key)
 	if err := c.Restore(ctx(t), key, time.Hour, ours).Err(); err != nil {
 		t.Fatal(err)

@@ -24,13 +24,13 @@ func TestModel(t *testing.T) {
 	if s := os.Getenv("NOTED_SEED"); s != "" {
 		seed, _ = strconv.ParseUint(s, 10, 64)
 	}
-	counts := map[string]int{}
+	counts, ran := map[string]int{}, &store.Ran{}
 	for run := range uint64(4) {
-		t.Run(fmt.Sprint(run), func(t *testing.T) { newWalk(t, seed+run, counts).run(3000, randomRequest) })
+		t.Run(fmt.Sprint(run), func(t *testing.T) { newWalk(t, seed+run, counts, ran).run(3000, randomRequest) })
 	}
-	t.Run("crowded", func(t *testing.T) { newWalk(t, seed, counts).run(3000, crowdedRequest) })
+	t.Run("crowded", func(t *testing.T) { newWalk(t, seed, counts, ran).run(3000, crowdedRequest) })
 	t.Run("clock set back", func(t *testing.T) {
-		w := newWalk(t, seed, counts)
+		w := newWalk(t, seed, counts, ran)
 		w.setsBack = true
 		w.run(2000, func(random *rand.Rand, m *model.Model) model.Request {
 			r := randomRequest(random, m)
@@ -41,7 +41,7 @@ func TestModel(t *testing.T) {
 		})
 	})
 	t.Run("lines without extras", func(t *testing.T) {
-		newWalk(t, seed, counts).run(2000, func(random *rand.Rand, m *model.Model) model.Request {
+		newWalk(t, seed, counts, ran).run(2000, func(random *rand.Rand, m *model.Model) model.Request {
 			r := randomRequest(random, m)
 			// Only such a note can be left without a table.
 			r.Rules.Retention, r.Rules.SeriesLimit = 45*24*time.Hour, 512
@@ -51,6 +51,7 @@ func TestModel(t *testing.T) {
 			return r
 		})
 	})
+	ran.WantAll(t, "beat")
 	for _, must := range []string{
 		"verdict 1 by 1", "verdict 1 by 2", "verdict 1 by 6", "verdict 2 by 3", "verdict 2 by 4", "verdict 2 by 5",
 		"verdict 3 by 3", "verdict 3 by 4", "verdict 3 by 5", "spared", "contradicted", "set back", "forgotten",
@@ -88,7 +89,7 @@ type given struct {
 	model.Receipt
 }
 
-func newWalk(t *testing.T, seed uint64, counts map[string]int) *walk {
+func newWalk(t *testing.T, seed uint64, counts map[string]int, ran *store.Ran) *walk {
 	t.Logf("NOTED_SEED=%d repeats this", seed)
 	now := time.UnixMilli(1_790_000_000_000)
 	server, err := embedded.StartFrozen(now)
@@ -98,7 +99,8 @@ func newWalk(t *testing.T, seed uint64, counts map[string]int) *walk {
 	t.Cleanup(server.Close)
 	return &walk{
 		t: t, random: rand.New(rand.NewPCG(seed, 0)), model: model.New(now), server: server,
-		store: open(t, "standalone", server.URL()), counts: counts,
+		store:  openWith(t, store.Config{URL: server.URL(), Mode: "standalone", Took: ran.Took}),
+		counts: counts,
 	}
 }
 

@@ -55,6 +55,13 @@ var mutantsOfAnswers = []mutant{
 	},
 	{"a release settles the note", "release.lua", "  note.released = true\n", "", byLife},
 
+	// Lists.
+	{
+		"a list by a transaction id is empty", "list.lua",
+		"if transaction == '-' or string.find(text, ' ' .. transaction, 1, true) then",
+		"if transaction == '-' then", byList,
+	},
+
 	// The answer to a note.
 	{
 		"a released request gets its receipt again", "note.lua",

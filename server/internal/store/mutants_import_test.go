@@ -14,7 +14,6 @@ const (
 // The faults of export.lua and import.lua. They join the others before the process picks
 // its own: the init of this file runs before that of mutants_test.go.
 func init() {
-	scripts = append(scripts, exportScript, importScript)
 	mutants = append(mutants,
 		mutant{"a series with a floor alone is not exported", "export.lua", " and notes.floor == 0 then", " then", byImportForgot},
 		mutant{"an export has no floor", "export.lua", "now, notes.text,", "now, string.gsub(notes.text, '^1~%w+%c', VERSION),", byImportForgot},

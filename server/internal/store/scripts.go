@@ -53,11 +53,14 @@ var (
 	beatScript    = newScript("beat", beatBody, true)
 )
 
-// Scripts are the names of the scripts that a server runs: all but export and import.
+// scripts are those that a server runs: all but export and import.
+var scripts = []*wire.Script{
+	noteScript, existsScript, settleScript, releaseScript, extendScript, listScript, forgetScript, beatScript,
+}
+
+// Scripts are the names of the scripts that a server runs.
 func Scripts() (names []string) {
-	for _, sc := range []*wire.Script{
-		noteScript, existsScript, settleScript, releaseScript, extendScript, listScript, forgetScript, beatScript,
-	} {
+	for _, sc := range scripts {
 		names = append(names, sc.Name)
 	}
 	return names

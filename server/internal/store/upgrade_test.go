@@ -48,8 +48,11 @@ func fixtures(t *testing.T) []fixture {
 	return all
 }
 
-func openFor(t *testing.T, url string) *Store {
-	s, err := Open(t.Context(), Config{URL: url, Mode: "standalone", Logger: slog.New(slog.DiscardHandler)})
+func openFor(t *testing.T, url string, ran *Ran) *Store {
+	s, err := Open(
+		t.Context(),
+		Config{URL: url, Mode: "standalone", Logger: slog.New(slog.DiscardHandler), Took: ran.Took},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +96,7 @@ func TestFirstRelease(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(server.Close)
-			s, client := openFor(t, server.URL()), clientFor(t, server.URL())
+			s, client := openFor(t, server.URL(), &Ran{}), clientFor(t, server.URL())
 			if err := client.Set(t.Context(), f.key, f.value, 0).Err(); err != nil {
 				t.Fatal(err)
 			}
