@@ -225,8 +225,13 @@ func (d *describer) field(f protoreflect.FieldDescriptor, request bool) object {
 		schema = object{"type": "array", "items": schema}
 	}
 	name := strings.TrimPrefix(string(f.FullName()), "noted.v1.")
-	if limit, has := bounds[name]; has && request {
+	limit, has := bounds[name]
+	switch kind := f.Kind(); {
+	case !request:
+	case has:
 		maps.Copy(schema, limit)
+	case kind == protoreflect.StringKind || kind == protoreflect.Int32Kind:
+		d.t.Errorf("bounds has no limit of %s: add the limit by which package contract refuses the field", name)
 	}
 	if d.limited == nil {
 		d.limited = map[string]bool{}
@@ -278,7 +283,9 @@ var bounds = func() map[string]object {
 		"NoteDonationRequest.hold":       hold,
 		"NoteDonationRequest.request_id": words(0, contract.MaxID),
 		"SettleDonationRequest.receipt":  receipt,
+		"SettleDonationRequest.reason":   {"maxLength": contract.MaxReason},
 		"ReleaseDonationRequest.receipt": receipt,
+		"ReleaseDonationRequest.reason":  {"maxLength": contract.MaxReason},
 		"ExtendHoldRequest.receipt":      receipt,
 		"ExtendHoldRequest.hold":         hold,
 
@@ -286,6 +293,7 @@ var bounds = func() map[string]object {
 		"ListDonationsRequest.series_id":      words(0, contract.MaxID),
 		"ListDonationsRequest.transaction_id": words(0, contract.MaxID),
 		"ListDonationsRequest.seen_only_on":   {"pattern": fmt.Sprintf("^[a-z0-9._-]{0,%d}$", contract.MaxChannel)},
+		"ListDonationsRequest.page_token":     {}, // the store's
 		"ListDonationsRequest.page_size":      {"minimum": 0, "maximum": contract.MaxPageSize},
 
 		"ForgetDonationRequest.ledger":      words(0, contract.MaxLedger),
