@@ -72,6 +72,7 @@ func TestBreaker(t *testing.T) {
 			return err
 		},
 	}
+	wantEveryCall(t, func(rpc string) bool { return rpc == "NoteDonations" || calls[rpc] != nil }) // the stream follows
 	for name, call := range calls {
 		// A trial waits for its deadline; the next call is refused at once.
 		eventually(

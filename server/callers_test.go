@@ -120,11 +120,10 @@ func TestRights(t *testing.T) {
 			return asked(err)
 		}},
 	}
-	for _, method := range notedv1.DedupeService_ServiceDesc.Methods {
-		if !slices.ContainsFunc(calls, func(c rightsCall) bool { return c.name == method.MethodName }) {
-			t.Errorf("%s is not tried here", method.MethodName)
-		}
-	}
+	wantEveryCall(t, func(rpc string) bool {
+		return rpc == "NoteDonations" || // see TestRightsOnAStream
+			slices.ContainsFunc(calls, func(c rightsCall) bool { return c.name == rpc })
+	})
 	grants := map[string]struct {
 		token, verbs string
 		ledgers      []string

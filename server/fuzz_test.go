@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -176,6 +177,9 @@ func (n fuzzed) send(t *testing.T, w wire, body []byte) error {
 // error, and that a refusal or a look leaves the store byte for byte as it was, lifetimes
 // included.
 func FuzzWire(f *testing.F) {
+	wantEveryCall(f, func(rpc string) bool {
+		return slices.ContainsFunc(wires, func(w wire) bool { return strings.HasSuffix(w.method, "/"+rpc) })
+	})
 	n := startFuzzed(f)
 	first, err := n.NoteDonation(context.Background(), held(series("I-standing"), 15*time.Minute))
 	if err != nil {

@@ -86,7 +86,7 @@ func everyRequest(t *testing.T, c notedv1.DedupeServiceClient) []proto.Message {
 	}
 	settle, release := note("I-settle").Receipt, note("I-release").Receipt
 	extend, forget := note("I-extend").Receipt, note("I-forget")
-	return []proto.Message{
+	requests := []proto.Message{
 		series("I-note"),
 		&notedv1.NoteDonationsRequest{Request: series("I-stream")},
 		&notedv1.DonationExistsRequest{Donation: series("I-settle").Donation},
@@ -97,6 +97,10 @@ func everyRequest(t *testing.T, c notedv1.DedupeServiceClient) []proto.Message {
 		&notedv1.ListDonationsRequest{SeriesId: "I-settle"},
 		&notedv1.ForgetDonationRequest{SeriesId: "I-forget", DonationId: forget.Note.DonationId, Reason: "test"},
 	}
+	wantEveryCall(t, func(call string) bool {
+		return slices.ContainsFunc(requests, func(r proto.Message) bool { name, _ := rpc(r); return name == call })
+	})
+	return requests
 }
 
 // overStream sends a request several times on one stream, so that the server takes them

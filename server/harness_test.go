@@ -52,6 +52,24 @@ func (n noted) mustNote(t *testing.T, r *notedv1.NoteDonationRequest) *notedv1.N
 	return response
 }
 
+// wantEveryCall fails a test about all calls that leaves a call out. made tells whether the
+// test makes the call of this name.
+func wantEveryCall(t testing.TB, made func(rpc string) bool) {
+	t.Helper()
+	var calls []string
+	for _, method := range notedv1.DedupeService_ServiceDesc.Methods {
+		calls = append(calls, method.MethodName)
+	}
+	for _, stream := range notedv1.DedupeService_ServiceDesc.Streams {
+		calls = append(calls, stream.StreamName)
+	}
+	for _, rpc := range calls {
+		if !made(rpc) {
+			t.Errorf("%s is missing here: add it, since this is about all calls", rpc)
+		}
+	}
+}
+
 // metric is the sum of all series of a metric whose labels hold all of parts.
 func (n noted) metric(t *testing.T, name string, parts ...string) float64 {
 	t.Helper()

@@ -177,7 +177,7 @@ func TestMetricsAreInTheManual(t *testing.T) {
 	}
 }
 
-// TestContractsTables compares the tables of api/README.md with the head of the contract.
+// TestContractsTables compares the tables of api/README.md with the contract.
 func TestContractsTables(t *testing.T) {
 	head, _, _ := strings.Cut(paper(t, "api/noted/v1/noted.proto"), "syntax =")
 	lines := strings.Join(strings.Fields(strings.ReplaceAll(head, "//", "")), " ")
@@ -196,6 +196,9 @@ func TestContractsTables(t *testing.T) {
 	if got, want := slices.Compact(told), slices.Compact(want); len(want) < 30 || !slices.Equal(got, want) {
 		t.Errorf("api/README.md has the codes and reasons\n%v\nthe contract has\n%v", got, want)
 	}
+
+	calls := sectionOf(t, "api/README.md", "The calls")
+	wantEveryCall(t, func(rpc string) bool { return strings.Contains(calls, "\n| `"+rpc+"` | ") })
 
 	limits := sectionOf(t, "api/README.md", "Limits")
 	for _, c := range []struct{ contract, manual string }{

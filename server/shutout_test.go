@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -215,6 +216,9 @@ func TestLeastRights(t *testing.T) {
 		func() bool { return strings.HasPrefix(get(t, "http://"+s.AdminAddr()+"/readyz"), "200\n") },
 	)
 	everyCall(t, c)
+	wantEveryCall(t, func(rpc string) bool {
+		return s.metric(t, "grpc_server_started_total", `grpc_method="`+rpc+`"`) > 0
+	})
 	unknown := series("I-unknown")
 	unknown.Donation.OccurredAt = timestamppb.New(time.Now().Add(-server.DefaultRetention))
 	if _, err := c.NoteDonation(
@@ -262,11 +266,35 @@ func TestLeastRights(t *testing.T) {
 		t.Errorf("another program's key is %q", got)
 	}
 
+	for _, command := range commandsOfScripts(t) {
+		if !strings.Contains(rule+" ", " +"+strings.ToLower(command)+" ") {
+			t.Errorf("a script uses %s, and server/README.md does not have the right to it", command)
+		}
+	}
 	for _, right := range regexp.MustCompile(`\+([a-z|]+)`).FindAllStringSubmatch(rule, -1) {
 		if !used[right[1]] {
 			t.Errorf("the right +%s is never used", right[1])
 		}
 	}
+}
+
+// commandsOfScripts are the commands of Redis in all scripts.
+func commandsOfScripts(t *testing.T) (commands []string) {
+	t.Helper()
+	scripts, err := filepath.Glob("internal/store/*.lua")
+	if err != nil || len(scripts) < 10 {
+		t.Fatalf("found the scripts %v, %v", scripts, err)
+	}
+	for _, path := range scripts {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`call\('(\w+)'`).FindAllSubmatch(text, -1) {
+			commands = append(commands, string(m[1]))
+		}
+	}
+	return commands
 }
 
 // Noted's connections have a name in CLIENT LIST, also if CLIENT SETNAME is refused. If

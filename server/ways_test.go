@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -230,6 +231,10 @@ func live(t *testing.T, n noted, call way) []string {
 		at.Donation.OccurredAt = timestamppb.New(now.Add(off))
 		do(at)
 	}
+	wantEveryCall(t, func(rpc string) bool {
+		return rpc == "NoteDonations" || // the ways are for one answer
+			slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, "."+rpc+"Request: ") })
+	})
 	for i := range 3 {
 		full := series("I-4")
 		full.Donation.TransactionId, full.Message = strconv.Itoa(i), &notedv1.Message{Channel: "ipn"}
