@@ -51,7 +51,7 @@ func misdirecting(rpc string, change func(*client.Note)) func(string, proto.Mess
 
 func TestAnswersAboutAnotherSeriesAreRefused(t *testing.T) {
 	donation := &client.Donation{Ledger: "paypal-live", SeriesId: "I-1"}
-	for rpc, ask := range map[string]func(context.Context, *client.Client) error{
+	asks := map[string]func(context.Context, *client.Client) error{
 		"NoteDonation": func(ctx context.Context, noted *client.Client) error {
 			answer, err := noted.Note(ctx, &client.NoteRequest{Donation: donation})
 			if answer != nil {
@@ -94,7 +94,14 @@ func TestAnswersAboutAnotherSeriesAreRefused(t *testing.T) {
 			_, err = noted.Forget(ctx, forget)
 			return err
 		},
-	} {
+	}
+	calls := notedv1.File_noted_v1_noted_proto.Services().Get(0).Methods()
+	for i := range calls.Len() {
+		if call := calls.Get(i); asks[string(call.Name())] == nil && call.Input().Fields().ByName("receipt") == nil {
+			t.Errorf("%s names a series, and is missing here", call.Name())
+		}
+	}
+	for rpc, ask := range asks {
 		for name, change := range misdirections {
 			t.Run(rpc+" "+name, func(t *testing.T) {
 				p := newPeer(t, misdirecting(rpc, change))

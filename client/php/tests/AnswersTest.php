@@ -48,6 +48,7 @@ final class AnswersTest extends TestCase
                 'ListDonations' => fn() => iterator_to_array($noted->list('paypal-live', $series)),
                 'ForgetDonation' => fn() => $noted->forget($series, $id, 'a test', 'paypal-live'),
             ];
+            self::assertEqualsCanonicalizing(self::namingASeries(), array_keys($calls), 'a call is missing here');
             foreach ($calls as $rpc => $call) {
                 self::$peer->misdirect($rpc, $to);
                 $e = self::failing(Exception\WrongAnswer::class, $call);
@@ -61,6 +62,15 @@ final class AnswersTest extends TestCase
             $noted->note(new Donation($series, ledger: $ledger));
         }
         self::assertCount(3, iterator_to_array($noted->list($ledger)), 'list() of a ledger has every series');
+    }
+
+    /** @return list<string> the calls whose request names a series, and no receipt */
+    private static function namingASeries(): array
+    {
+        $contract = file_get_contents(__DIR__ . '/../../../api/noted/v1/noted.proto');
+        preg_match_all('/^  rpc (\w+)\((\w+)\)/m', $contract, $calls, PREG_SET_ORDER);
+        $naming = static fn(array $call): bool => preg_match("/^message $call[2] {[^}]* receipt = /m", $contract) === 0;
+        return array_column(array_filter($calls, $naming), 1);
     }
 
     public function testOnceRefusesIt(): void

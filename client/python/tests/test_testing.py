@@ -13,6 +13,7 @@ import noted.aio
 from noted import Donation, Event, Message, State
 from noted.errors import REASONS
 from noted.testing import Fake
+from noted.v1 import noted_pb2 as pb
 
 
 @pytest.fixture
@@ -99,6 +100,11 @@ def test_the_fake_tells_the_story_of_a_server(fake: Fake, client: noted.Client, 
         life(told)
     assert told.told == real.told
     assert len(real.told) == 29 and {"HOLD_RELEASED", "SETTLED_BY_ANOTHER", "ALREADY_SETTLED"} < set(real.told)
+
+
+def test_the_fake_has_every_call_but_the_stream() -> None:
+    calls = {method.name for method in pb.DESCRIPTOR.services_by_name["DedupeService"].methods}
+    assert calls - vars(Fake).keys() == {"NoteDonations"}
 
 
 @pytest.mark.parametrize("reason", REASONS)

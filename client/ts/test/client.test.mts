@@ -9,6 +9,7 @@ import { Code } from "@connectrpc/connect";
 import * as noted from "../src/index.mjs";
 import { Client, NotedError, type Donation } from "../src/index.mjs";
 import {
+  DedupeService,
   Verdict as PbVerdict,
   type ListDonationsRequest,
   type NoteDonationRequest,
@@ -280,20 +281,21 @@ test("every reason has its class, and so has a code without a reason", async () 
 
 test("an answer about another donation is refused", async () => {
   let note = noteOf("I-2");
-  const stand = new Client(
-    await serve({
-      noteDonation: () => ({ verdict: PbVerdict.FIRST, note, receipt: "r" }),
-      donationExists: () => ({ exists: true, note }),
-      listDonations: () => ({ notes: [note] }),
-      forgetDonation: () => ({ note }),
-      noteDonations: async function* (requests) {
-        for await (const { request } of requests) {
-          assert.ok(request !== undefined);
-          yield { result: { case: "response" as const, value: { verdict: PbVerdict.FIRST, note } } };
-        }
-      },
-    }),
-  );
+  const answers: Parameters<typeof serve>[0] = {
+    noteDonation: () => ({ verdict: PbVerdict.FIRST, note, receipt: "r" }),
+    donationExists: () => ({ exists: true, note }),
+    listDonations: () => ({ notes: [note] }),
+    forgetDonation: () => ({ note }),
+    noteDonations: async function* (requests) {
+      for await (const { request } of requests) {
+        assert.ok(request !== undefined);
+        yield { result: { case: "response" as const, value: { verdict: PbVerdict.FIRST, note } } };
+      }
+    },
+  };
+  const namingASeries = DedupeService.methods.filter(({ input }) => input.field["receipt"] === undefined);
+  assert.deepEqual(Object.keys(answers).sort(), namingASeries.map(({ localName }) => localName).sort());
+  const stand = new Client(await serve(answers));
   const asked = { seriesId: "I-1", ledger: "test" };
   const wrong = (error: unknown): boolean =>
     error instanceof noted.WrongAnswer && !(error instanceof noted.Unavailable);
