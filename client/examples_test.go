@@ -71,7 +71,8 @@ func TestReadmeLines(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(folder, "main.go"), []byte(program), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("go", "build", "-o", folder, filepath.Join(folder, "main.go")).CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-o", folder, filepath.Join(folder, "main.go"))
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	server := servertest.New(t)

@@ -65,8 +65,8 @@ func TestReasonsForAPerson(t *testing.T) {
 		}
 		var parts []string
 		for _, path := range paths {
-			part := regexp.MustCompile(`(?s)`+c.part).FindAllString(paper(t, strings.TrimPrefix(filepath.ToSlash(path), "../")), -1)
-			parts = append(parts, part...)
+			text := paper(t, strings.TrimPrefix(filepath.ToSlash(path), "../"))
+			parts = append(parts, regexp.MustCompile(`(?s)`+c.part).FindAllString(text, -1)...)
 		}
 		if got := in(strings.Join(parts, "\n")); !slices.Equal(got, c.want) {
 			t.Errorf("%s, at %q, has the reasons %v, want %v", c.paths, c.part, got, c.want)

@@ -112,11 +112,12 @@ final class Client implements ClientInterface
      * An Undecidable would come every time: answer 200 and keep the message for a person.
      * StoreUnsuitable lasts until the operator acts. Nothing was noted, so answer 503.
      *
-     * NotSettled comes from a NoteGone when another attempt has processed the donation too,
-     * or an operator intervened. PayPal's next try would be a duplicate, or double the
-     * donation, so answer 200 and tell a person. It comes from HoldLost when another attempt is processing the
-     * donation, and from Unavailable when the server was away for too long. PayPal's next
-     * try may be First again, under the same donation id, and settles it then.
+     * NotSettled comes from a NoteGone when another attempt has processed the donation
+     * too, or an operator intervened. PayPal's next try would be a duplicate, or double
+     * the donation, so answer 200 and tell a person. It comes from HoldLost when another
+     * attempt is processing the donation, and from Unavailable when the server was away
+     * for too long. PayPal's next try may be First again, under the same donation id, and
+     * settles it then.
      *
      * A program that ends inside the callable (exit, a fatal error, max_execution_time)
      * releases nothing: the hold runs out by itself, and the next message is First. So it

@@ -77,12 +77,12 @@ export class Client {
    *
    * NotSettled's cause is a NoteGone when another attempt has processed the donation too,
    * or an operator intervened. PayPal's next try would be a duplicate, or double the
-   * donation, so answer 200 and tell a person. The cause is HoldLost when another attempt is processing the donation, and an
-   * Unavailable when the server was away for longer than settleTimeoutMs. PayPal's next
-   * try may be FIRST again, under the same donationId, and settles it then. A downstream
-   * that takes note.donationId as its idempotency key, and refuses a note.attempt below
-   * the last it saw, makes that harmless. NotSettled is a NotedError too: look for it
-   * first.
+   * donation, so answer 200 and tell a person. The cause is HoldLost when another attempt
+   * is processing the donation, and an Unavailable when the server was away for longer
+   * than settleTimeoutMs. PayPal's next try may be FIRST again, under the same
+   * donationId, and settles it then. A downstream that takes note.donationId as its
+   * idempotency key, and refuses a note.attempt below the last it saw, makes that
+   * harmless. NotSettled is a NotedError too: look for it first.
    */
   async once(
     donation: Donation,
