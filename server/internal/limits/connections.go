@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -120,14 +121,36 @@ func (l limited) Accept() (net.Conn, error) {
 			continue
 		}
 		setUserTimeout(conn, PingPatience)
-		return &counted{Conn: conn, end: sync.OnceFunc(func() { l.connections.end(address) })}, nil
+		c := &counted{Conn: conn, end: sync.OnceFunc(func() { l.connections.end(address) })}
+		c.patience = time.AfterFunc(PingPatience, func() { c.Close() })
+		c.patience.Stop()
+		return c, nil
 	}
 }
 
 // counted is a connection that gives its place back when it is closed.
 type counted struct {
 	net.Conn
-	end func()
+	end      func()
+	patience *time.Timer // closes the connection; runs while a part is being written
+}
+
+// part is how many bytes a peer must take within PingPatience.
+const part = 32 << 10
+
+// Write is of net.Conn. A peer that does not take a part in time is cut off. The kernel
+// does not see to that while the peer itself sends, because each of its packets puts off the
+// probe with which the kernel would find the time over (setUserTimeout).
+func (c *counted) Write(b []byte) (written int, err error) {
+	for {
+		c.patience.Reset(PingPatience)
+		n, err := c.Conn.Write(b[:min(part, len(b))])
+		c.patience.Stop()
+		written, b = written+n, b[n:]
+		if err != nil || len(b) == 0 {
+			return written, err
+		}
+	}
 }
 
 // Close is of net.Conn.
