@@ -54,11 +54,15 @@ func TestPeerIsCutOff(t *testing.T) {
 			meanwhile.Go(func() { io.Copy(io.Discard, conn) })
 			n, err := conn.Write(answer)
 			total := <-taken
+			synctest.Wait() // what cuts the peer off is done
+			bounds.mu.Lock()
+			open := bounds.open
+			bounds.mu.Unlock()
 			if name == "slow" && (n != len(answer) || total != n || err != nil) {
 				t.Errorf("of %d bytes %d were sent and %d taken, %v; want all", len(answer), n, total, err)
 			}
-			if name == "too slow" && (total != 0 || !errors.Is(err, io.ErrClosedPipe) || bounds.open != 0) {
-				t.Errorf("the peer took %d bytes, %v, and %d connections are open; want it cut off", total, err, bounds.open)
+			if name == "too slow" && (total != 0 || !errors.Is(err, io.ErrClosedPipe) || open != 0) {
+				t.Errorf("the peer took %d bytes, %v, and %d connections are open; want it cut off", total, err, open)
 			}
 			conn.Close()
 			meanwhile.Wait()
