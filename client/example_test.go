@@ -66,7 +66,7 @@ func ExampleClient_Once() {
 			)
 			isGone := errors.Is(err, client.ErrNotSettled) && errors.Is(err, client.ErrNoteGone)
 			switch {
-			case isGone, errors.Is(err, client.ErrUndecidable):
+			case isGone, verdict == client.Undecided && errors.Is(err, client.ErrUndecidable):
 				fmt.Println("200, for a person:", err) // PayPal's repeats would not help
 			case err != nil, verdict == client.Held:
 				fmt.Println("503: PayPal comes again")

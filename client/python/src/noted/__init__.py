@@ -78,11 +78,13 @@ if _TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "AlreadySettled", "Client", "ClientInterface", "DeadlineExceeded", "Donation", "DurabilityNotReached", "Error", "Event", "Evidence", "Existence", "HoldLost",
-    "HoldReleased", "Internal", "InvalidRequest", "LedgerDenied", "Message", "NotSettled", "Note", "NoteGone", "NoteNotFound", "NoteRequest", "NoteResponse", "NoteResult",
-    "OccurredTooEarly", "OccurredTooLate", "OutcomeUnknown", "Overloaded", "PoolExhausted", "RateLimited", "ReceivedTooEarly", "RequestIdReused",
-    "SeriesFull", "SettledByAnother", "Sighting", "State", "StoreFull", "StoreUnavailable", "StoreUnsuitable", "StoreWentBack", "Turn", "Unauthenticated",
-    "Unavailable", "Undecidable", "VerbDenied", "Verdict", "Violation", "WrongAnswer", "new_request_id",
+    "AlreadySettled", "Client", "ClientInterface", "DeadlineExceeded", "Donation", "DurabilityNotReached", "Error",
+    "Event", "Evidence", "Existence", "HoldLost", "HoldReleased", "Internal", "InvalidRequest", "LedgerDenied",
+    "Message", "NotSettled", "Note", "NoteGone", "NoteNotFound", "NoteRequest", "NoteResponse", "NoteResult",
+    "OccurredTooEarly", "OccurredTooLate", "OutcomeUnknown", "Overloaded", "PoolExhausted", "RateLimited",
+    "ReceivedTooEarly", "RequestIdReused", "SeriesFull", "SettledByAnother", "Sighting", "State", "StoreFull",
+    "StoreUnavailable", "StoreUnsuitable", "StoreWentBack", "Turn", "Unauthenticated", "Unavailable", "Undecidable",
+    "VerbDenied", "Verdict", "Violation", "WrongAnswer", "new_request_id",
 ]  # fmt: skip
 
 
